@@ -60,7 +60,7 @@ def lovasz_softmax(logits, target):
 
     With two classes p0 = 1 - p1, so a pixel's error |y - p| is the same for both classes and one
     sort serves both.
-    Source: paper, section 3; Berman et al. 2018, equations 8, 9 and 11.
+    Source: paper, section 3; Berman et al. 2018, section 2.
     """
     with torch.autocast(logits.device.type, enabled=False):
         landslide = target.flatten() == 1

@@ -88,9 +88,7 @@ class UNet(nn.Module):
         widths = [width * 2**level for level in range(5)]
         self.stem = _double_conv(in_channels, width)
         self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), _double_conv(w, 2 * w)) for w in widths[:-1])
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(2 * w, w, kernel_size=2, stride=2) for w in reversed(widths[:-1])
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, kernel_size=2, stride=2) for w in reversed(widths[:-1]))
         self.fuse = nn.ModuleList(_double_conv(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, CLASSES, kernel_size=1)
 

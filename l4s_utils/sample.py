@@ -340,10 +340,10 @@ COVER = {
     "meadow": (130, 190, 390, 310, 720, 1900, 2350, 2400, 2500, 0, 1850, 900),
     "dry grass": (190, 270, 460, 640, 950, 1750, 2050, 2150, 2300, 0, 2150, 1230),
     "soil": (450, 610, 840, 1040, 1280, 1680, 1880, 1860, 1900, 0, 2450, 1850),
-    "field": (330, 460, 640, 800, 1080, 1800, 2150, 2250, 2400, 0, 2150, 1250),
+    "field": (260, 360, 570, 760, 1040, 1800, 2150, 2250, 2400, 0, 2150, 1250),
     "crop": (140, 220, 470, 290, 800, 2400, 3000, 3100, 3100, 0, 1600, 700),
-    "rock": (410, 530, 660, 750, 850, 1050, 1150, 1180, 1250, 0, 1200, 1080),
-    "gravel": (400, 520, 680, 780, 880, 1080, 1180, 1180, 1200, 0, 1050, 720),
+    "rock": (440, 560, 650, 700, 800, 1050, 1200, 1250, 1300, 0, 1500, 1250),
+    "gravel": (430, 580, 710, 760, 850, 1080, 1180, 1180, 1200, 0, 1150, 800),
     "water": (150, 180, 210, 140, 150, 100, 90, 80, 60, 0, 40, 20),
     "house": (800, 1000, 1100, 1150, 1250, 1550, 1700, 1750, 1800, 0, 1900, 1600),
 }
@@ -383,7 +383,7 @@ def _land_cover(extent, window, terrain, slides, key):
     farmed = _smoothstep(_fractal(window, key + "/farmed", 130, 2), 0.2, 0.7) * flat * (height < 3000)
     farmed[terrain.river < 4] = 0
     parcel = _parcels(window, key + "/parcels", 7, 11, 0.4)
-    gravel_width = np.clip(0.5 + 2.5 * _fractal(window, key + "/gravel", 45, 4, 0.7), 0.0, 8)
+    gravel_width = np.clip(0.3 + 2.0 * _fractal(window, key + "/gravel", 45, 4, 0.7), 0.0, 8)
     # The water wanders over its gravel bed.
     stream = np.abs(terrain.river - np.abs(1.5 * _noise(window, key + "/stream", 14)))
     road = _line(window, key + "/road", 75)
@@ -392,9 +392,9 @@ def _land_cover(extent, window, terrain, slides, key):
     layers = {
         "meadow": 0.8 * _smoothstep(patch + 0.6 * (height - 2300) / 1500, 0.5, 1.5),
         "dry grass": 0.85 * _smoothstep(dry + 1.6 * (0.55 - green) + (height - 2700) / 900, 0.9, 1.7),
-        "rock": _smoothstep(rock, 1.7, 2.3),
+        "rock": _smoothstep(rock, 2.0, 2.7),
         "crop": farmed * (parcel > 0.35),
-        "field": farmed * (parcel < 0.35),
+        "field": farmed * (parcel < 0.17),
         "house": farmed * (_uniform(key + "/house", *(a // 2 for a in window.axes())) < 0.06) * (parcel > 0.75),
         "gravel": np.clip(gravel_width - terrain.river + 0.5, 0, 1),
     }
@@ -537,7 +537,7 @@ def _write_all(root, patches, seed, progress):
     # NumPy and SciPy let go of the interpreter while they work, so threads are enough.
     with (
         ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool,
-        tqdm(total=patches, unit="patch", desc="stand-in", disable=not progress) as bar,
+        tqdm(total=patches, unit="patch", desc="stand-in", disable=None if progress else True) as bar,
     ):
         futures = [pool.submit(_write_block, root / "TrainData", seed, *job) for job in _jobs(extents)]
         try:

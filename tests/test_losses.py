@@ -24,7 +24,7 @@ def jaccard_loss(wrong, foreground):
 
 
 def lovasz_by_definition(logits, target, classes=(0, 1), descending=True):
-    """Lovász extension of the Jaccard loss, float64, class by class (Berman et al. 2018, equations 8 to 11)."""
+    """Lovász extension of the Jaccard loss, float64, a class at a time (Berman et al. 2018, section 2)."""
     probabilities = logits.double().softmax(1)
     losses = []
     for c in classes:
