@@ -226,6 +226,11 @@ def _terrain(extent, window, key):
 # --- Landslides -------------------------------------------------------------------------------------
 
 
+# How many landslides there are, and how unevenly they are spread over a scene: chosen so that about
+# 58 % of the patches hold one and 2.3 % of the pixels are landslide, as in the real TrainData.
+DENSITY, CLUSTERING = 0.017, 2.3
+
+
 class Slides(NamedTuple):
     """bare: cover of fresh soil in [0, 1]. labelled: bool. bright: soil's brightness. All (H, W)."""
 
@@ -249,10 +254,10 @@ def _starts(extent, window, terrain, key):
     y, x = (cells[0] + draw("y")) * spacing - window.top, (cells[1] + draw("x")) * spacing - window.left
     at = y.astype(int), x.astype(int)
     cluster = _fractal(window, key + "/cluster", max(extent.columns * TILE / 8, 220), 3, 0.6)[at]
-    chance = DENSITY * extent.scene.density * np.exp(CLUSTER * cluster) * _smoothstep(terrain.slope[at], 18, 42)
+    chance = DENSITY * extent.scene.density * np.exp(CLUSTERING * cluster) * _smoothstep(terrain.slope[at], 18, 42)
     kept = draw("kept") < np.minimum(chance, 0.6)
     kept &= (y > 2) & (x > 2) & (y < window.height - 3) & (x < window.width - 3)
-    width = np.minimum(1.4 * (1 - draw("width")) ** -0.52, 15)
+    width = np.minimum(1.4 * (1 - draw("width")) ** -0.57, 18)
     slides = {
         "y": y,
         "x": x,
@@ -263,9 +268,9 @@ def _starts(extent, window, terrain, key):
         "bright": 0.8 + 0.5 * draw("bright"),
         "seen": draw("case") > 0.04,
         "labelled": draw("case") < 0.93,
-        "shift_y": 1.6 * (draw("shift_y") - 0.5),
-        "shift_x": 1.6 * (draw("shift_x") - 0.5),
-        "loose": 1.4 * (draw("loose") - 0.5),
+        "shift_y": 2.0 * (draw("shift_y") - 0.5),
+        "shift_x": 2.0 * (draw("shift_x") - 0.5),
+        "loose": 1.8 * (draw("loose") - 0.5),
     }
     return {name: values[kept] for name, values in slides.items()}
 
@@ -327,9 +332,6 @@ def _landslides(extent, window, terrain, key):
     land = ~terrain.sea
     bare = np.clip(depth + ragged + 0.5, 0, 1) * fresh * patchy * land
     return Slides(bare, (label + 0.8 * ragged > 0) & land, bright)
-
-
-DENSITY, CLUSTER = 0.014, 2.5
 
 
 # --- Land cover and light ---------------------------------------------------------------------------

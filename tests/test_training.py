@@ -1,0 +1,119 @@
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from l4s_utils import experiments, metrics, patches, training
+from l4s_utils.errors import InputError
+
+SMOKE = experiments.PRESETS["smoke"]
+FOUR = dataclasses.replace(SMOKE, max_epochs=4)
+TIMINGS = ["seconds", "images_per_second"]
+
+
+@pytest.fixture(scope="module")
+def whole(packed, tmp_path_factory):
+    """Four epochs of an augmented run that was never stopped."""
+    return training.run("lovasz", packed, tmp_path_factory.mktemp("runs"), preset=FOUR)
+
+
+def _same(run, whole):
+    """The bytes of weights and counts, and epochs and scores but for timings."""
+    for name in ("best.safetensors", "test_counts.csv", "config.json"):
+        assert (run.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+    assert_frame_equal(run.epochs.drop(columns=TIMINGS), whole.epochs.drop(columns=TIMINGS), check_exact=True)
+    assert {k: v for k, v in run.test.items() if k != "seconds"} == {
+        k: v for k, v in whole.test.items() if k != "seconds"
+    }
+
+
+def test_a_run_folder_holds_what_others_rely_on(whole):
+    names = {path.name for path in whole.path.iterdir() if not path.name.startswith(".")}
+    wanted = {"config.json", "environment.json", "epochs.csv", "test.json", "test_counts.csv", "best.safetensors"}
+    assert names == wanted
+    keys = {"experiment", "model", "bands", "loss", "augment", "image_size", "split", "seed", "preset", "data"}
+    assert keys <= whole.config.keys()
+    columns = {"epoch", "lr", *TIMINGS}
+    columns |= {f"{p}_{s}" for p in ("train", "val") for s in ("loss", "precision", "recall", "f1", "iou")}
+    assert columns == set(whole.epochs.columns)
+    assert whole.epochs["epoch"].tolist() == [0, 1, 2, 3]
+
+
+def test_scores_follow_from_the_counts(whole, packed):
+    counts = pd.read_csv(whole.path / "test_counts.csv")
+    again = metrics.scores(*counts[["tp", "fp", "fn"]].sum())
+    assert {key: whole.test[key] for key in again} == again
+    opened = patches.open_set(packed)
+    truth = opened.masks[opened.rows(counts["id"])].sum(axis=(1, 2))
+    assert (counts["tp"] + counts["fn"] == truth).all()
+
+
+def test_a_run_that_exists_is_reused(whole, packed):
+    before = (whole.path / "test.json").stat().st_mtime_ns
+    again = training.run("lovasz", packed, whole.path.parent, preset=FOUR)
+    assert again.path == whole.path and (again.path / "test.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("moment", ["_report", "_publish"])
+def test_a_run_that_breaks_off_ends_as_if_it_had_not(whole, packed, tmp_path, monkeypatch, moment):
+    original = getattr(training.Keeper, moment)
+
+    def break_off(keeper, *args):
+        if len(keeper.rows) == 2:
+            raise RuntimeError("power cut")
+        original(keeper, *args)
+
+    monkeypatch.setattr(training.Keeper, moment, break_off)
+    with pytest.raises(RuntimeError, match="power cut"):
+        training.run("lovasz", packed, tmp_path, preset=FOUR)
+    monkeypatch.undo()
+    _same(training.run("lovasz", packed, tmp_path, preset=FOUR), whole)
+
+
+def test_a_killed_process_goes_on(packed, tmp_path):
+    command = [sys.executable, "-m", "l4s_utils", "run", "all", "--preset", "smoke"]
+    command += ["--data", str(packed), "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob("*/last.ckpt")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = training.run("all", packed, tmp_path, preset="smoke")
+    reference = training.run("all", packed, tmp_path / "other", preset="smoke")
+    # another process may use another number of threads: scores are compared, not bytes
+    assert resumed.finished and resumed.epochs["epoch"].tolist() == reference.epochs["epoch"].tolist()
+
+
+@pytest.mark.parametrize("name", ["segformer_b0_512", "fig2_unet_pca", "swint_unet_rgb_256"])
+def test_other_sizes_models_and_components_take_the_same_way(packed, tmp_path, name):
+    run = training.run(name, packed, tmp_path, preset="smoke")
+    opened = patches.open_set(packed)
+    truth = opened.masks[opened.rows(run.counts["id"])].sum(axis=(1, 2))
+    assert (run.counts["tp_native"] + run.counts["fn_native"] == truth).all()
+    if run.config["image_size"] > 128:
+        assert (run.counts["tp"] + run.counts["fn"]).sum() > truth.sum()
+
+
+def test_patches_that_cannot_be_trained_on_are_refused(packed, tmp_path, monkeypatch):
+    opened = patches.open_set(packed)
+    without = patches.PatchSet(**{**vars(opened), "masks": None})
+    monkeypatch.setattr(training, "load_data", lambda data: without)
+    with pytest.raises(InputError, match="no masks"):
+        training.run("all", packed, tmp_path, preset="smoke")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(packed, tmp_path):
+    hot = dataclasses.replace(SMOKE, lr=1e30, schedule="cosine")
+    with pytest.raises(InputError, match="loss is nan in epoch|loss is inf in epoch"):
+        training.run("all", packed, tmp_path, preset=hot)
+
+
+def test_the_environment_names_no_path(whole):
+    text = json.dumps(whole.environment) + json.dumps(whole.config)
+    assert "/" not in text.replace("float32/", "")
