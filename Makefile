@@ -43,7 +43,7 @@ test: lint  ## everything CI checks: style, unit tests, every notebook in preset
 	  --nbval-cell-timeout 600 $(NOTEBOOKS)
 
 bench: install  ## measure speed on this machine
-	$(BIN)/python -m pytest tests/bench -s
+	set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:  ## remove the environment, runs and packed data; nothing that was downloaded
 	rm -rf $(VENV) runs data/packed data/sample data/sample.lock *.egg-info

@@ -12,9 +12,8 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from l4s_utils import experiments, patches, training
+from l4s_utils import experiments, patches, runs, training
 from l4s_utils.errors import UsageError
-from l4s_utils.runs import Run
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,18 @@ def watermark(settings, data) -> None:
     print(f"data: {data.name}, {len(data):,} patches, hash {data.hash[:8]}; preset {settings.preset}")
 
 
-def train(names, settings) -> list[Run]:
+def train(names, settings) -> None:
     """Run these experiments for every seed; what is stored is not trained again."""
-    return [
-        training.run(name, settings.data, settings.runs, seed, settings.preset)
-        for name in names
-        for seed in settings.seeds
-    ]
+    for name in names:
+        for seed in settings.seeds:
+            training.run(name, settings.data, settings.runs, seed, settings.preset)
+
+
+def stored(settings, data) -> dict[str, runs.Run]:
+    """Finished runs by experiment, on these data, in this preset, for the first seed and the paper's split."""
+    wanted = {"data": data.hash, "preset": settings.preset, "seed": settings.seeds[0], "split": "paper"}
+    found = [run for run in runs.find(settings.runs) if wanted.items() <= run.config.items()]
+    return {run.config["experiment"]: run for run in found}
 
 
 def save(figure, name, settings, data) -> None:

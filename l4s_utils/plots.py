@@ -254,3 +254,12 @@ def band_table():
 def grid(rows, columns, width=3.0, height=3.0, **kwargs):
     """Figure and axes (rows, columns) of one panel size in inches."""
     return plt.subplots(rows, columns, figsize=(columns * width, rows * height), constrained_layout=True, **kwargs)
+
+
+def patch_with_mask(ax, values, mask, low, high, title=""):
+    """Red, green, blue (3, H, W) of one patch, its landslides outlined."""
+    ax.imshow(rgb(values, low, high))
+    if mask.any():
+        ax.contour(mask, levels=[0.5], colors=COLORS["landslide"], linewidths=1)
+    ax.set(xticks=[], yticks=[], title=title)
+    return ax

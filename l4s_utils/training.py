@@ -27,7 +27,10 @@ SCORES = ("loss", "precision", "recall", "f1", "iou")
 
 
 class Segmenter(pl.LightningModule):
-    """A model with its inputs, loss and augmentation, and the counts of the epoch under way."""
+    """A model with its inputs, loss and augmentation, and the counts of the epoch under way.
+
+    config: of the run, as `runs.config` makes it. prepared: fitted `inputs.Inputs`.
+    """
 
     def __init__(self, config, prepared):
         super().__init__()
@@ -310,11 +313,11 @@ def _train(config, path, opened, device):
             ckpt_path=resume,
             weights_only=True,
         )
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit, which would end a notebook
     finally:
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, previous)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     started = time.perf_counter()
     task.load_state_dict(load_file(path / "best.safetensors"))
     trainer.test(task, batches("test"), verbose=False)

@@ -11,10 +11,21 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import papermill
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+
+
+def _put_in_place(executed, source):
+    """The executed notebook without papermill's notes, which hold paths and times of this machine."""
+    notebook = nbformat.read(executed, as_version=4)
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+        part.metadata.pop("execution", None)
+    nbformat.write(notebook, executed)
+    os.replace(executed, source)
 
 
 def main():
@@ -37,7 +48,7 @@ def main():
         written = [path.name for path in sorted(figures.glob("*.png")) if path.stat().st_mtime >= started]
         lines.append(f"{source.name:28} {(time.time() - started) / 60:5.1f} min   {', '.join(written) or 'no figures'}")
         if args.in_place:
-            os.replace(executed, source)
+            _put_in_place(executed, source)
     print("\n".join(lines))
 
 

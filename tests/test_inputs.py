@@ -73,3 +73,15 @@ def test_shuffling_follows_seed_and_epoch_and_drops_the_incomplete_batch(packed)
     assert not torch.equal(first(0, 1)[1], first(0, 2)[1])
     assert not torch.equal(first(0, 1)[1], first(1, 1)[1])
     assert first(0, 0, rows=range(3))[0] == 1  # the only batch is kept
+
+
+def test_a_shuffled_epoch_holds_every_row_once_with_its_own_mask(packed):
+    opened = patches.open_set(packed)
+    marked = patches.PatchSet(**{**vars(opened), "masks": np.zeros_like(opened.masks)})
+    marked.masks[:] = np.arange(24, dtype=np.uint8)[:, None, None]
+    batches = list(inputs.Batches(marked, np.arange(4, 24), "RGB", 5, epoch=lambda: 0))
+    seen = torch.cat([batch["masks"][:, 0, 0] for batch in batches]).tolist()
+    assert seen != list(range(4, 24)) and sorted(seen) == list(range(4, 24))
+    values = torch.cat([batch["values"] for batch in batches])
+    assert torch.allclose(values, torch.from_numpy(opened.values(seen, "RGB")).float(), rtol=1e-6)
+    assert [batch["step"] for batch in batches] == [0, 1, 2, 3]

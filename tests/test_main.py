@@ -68,3 +68,19 @@ def test_too_few_patches_and_an_empty_folder(tmp_path, capsys):
     main(["pack", str(tmp_path / "few"), str(tmp_path / "set")])
     assert main(["run", "all", "--data", str(tmp_path / "set"), "--runs", str(tmp_path), "--preset", "smoke"]) == 1
     assert "4 patches are too few" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["table", "--format", "xml"], ["run", "all", "--seed", "x"]])
+def test_wrong_use_ends_with_2_and_shows_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: l4s")
+
+
+def test_runs_and_preset_may_come_from_the_environment(tmp_path, packed, monkeypatch, capsys):
+    for name, value in {"DATA": packed, "RUNS": tmp_path, "PRESET": "smoke"}.items():
+        monkeypatch.setenv(f"L4S_{name}", str(value))
+    assert main(["run", "rgb"]) == 0
+    last = Path(capsys.readouterr().out.splitlines()[-1])
+    assert last.parent == tmp_path and json.loads((last / "config.json").read_text())["preset"] == "smoke"

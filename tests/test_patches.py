@@ -92,6 +92,15 @@ def _link(path):
         file["img"] = h5py.ExternalLink("other.h5", "img")
 
 
+def _external(path):
+    """The numbers lie in another file, here one that could be read."""
+    path.with_suffix(".raw").write_bytes(_image().tobytes())
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        external = [(str(path.with_suffix(".raw")), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("img", (128, 128, 14), np.float64, external=external)
+
+
 BROKEN = {
     "truncated": ("img", _cut, "not readable as HDF5"),
     "empty": ("img", lambda p: p.write_bytes(b""), "not readable as HDF5 .0 bytes"),
@@ -101,6 +110,8 @@ BROKEN = {
     "type": ("img", lambda p: _write(p, "img", _image().astype(int)), "int64"),
     "nan": ("img", lambda p: _write(p, "img", np.where(_image() > 1, np.nan, 0)), "NaN or infinite"),
     "link": ("img", _link, "is a link to somewhere else"),
+    "external": ("img", _external, "holds no data of its own"),
+    "group": ("img", lambda p: _write(p, "img/img", _image()), "holds no data of its own"),
     "mask value": ("mask", lambda p: _write(p, "mask", np.full((128, 128), 2, np.uint8)), "mask values 2"),
     "mask type": ("mask", lambda p: _write(p, "mask", np.zeros((128, 128))), "float64"),
 }
@@ -160,6 +171,36 @@ def test_a_packed_set_edited_by_hand_is_refused(packed, tmp_path, change, words)
         patches.open_set(copy)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": 1}'])
+def test_a_header_that_is_none_is_refused_in_one_line(packed, tmp_path, text):
+    copy = _edited(packed, tmp_path)
+    (copy / "set.json").write_text(text)
+    with pytest.raises(InputError, match="set.json.*pack"):
+        patches.open_set(copy)
+    (problem,) = patches.check(copy)
+    assert "set.json" in problem and "\n" not in problem
+
+
+def test_packing_that_breaks_off_leaves_nothing_that_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(patches, "workspace", lambda: tmp_path)
+    root = _data(tmp_path / "data")
+
+    def break_off(path):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(patches, "read_mask", break_off)
+        with pytest.raises(RuntimeError, match="power cut"):
+            patches.load(root)
+    made = tmp_path / "data" / "packed"
+    assert [path.suffix for path in made.iterdir()] == [".lock"]
+    # what a killed process leaves: everything but the last step
+    done = patches.load(root)
+    (packed,) = (path.parent for path in made.glob("*/set.json"))
+    packed.rename(made / f".{packed.name}.1.partial")
+    assert patches.load(root).hash == done.hash and patches.is_packed(packed)
+
+
 def test_a_half_written_set_is_not_opened(packed, tmp_path):
     copy = _edited(packed, tmp_path)
     (copy / "images.npy").write_bytes((copy / "images.npy").read_bytes()[:-10])
@@ -180,9 +221,10 @@ def test_a_folder_is_packed_once_and_again_when_a_file_changes(tmp_path, monkeyp
     monkeypatch.setattr(patches, "workspace", lambda: tmp_path)
     root = _data(tmp_path / "data")
     first = patches.load(root)
-    made = sorted((tmp_path / "data" / "packed").glob("train-*[!k]"))
+    (made,) = (tmp_path / "data" / "packed").glob("train-*/set.json")
+    written = made.stat().st_mtime_ns
     assert patches.load(root).hash == first.hash
-    assert sorted((tmp_path / "data" / "packed").glob("train-*[!k]")) == made
+    assert made.stat().st_mtime_ns == written
     _write(root / "TrainData/img/image_10.h5", "img", _image(99))
     assert patches.load(root).hash != first.hash
 
@@ -196,3 +238,19 @@ def test_a_packed_set_serves_as_data_and_names_missing_bands(packed):
         few.channels(["B4", "B8", "slope"])
     with pytest.raises(InputError, match="a packed set of train, but test is needed"):
         patches.load(packed, "test")
+
+
+def test_the_hash_follows_the_content_alone(tmp_path):
+    a = patches.pack(_data(tmp_path / "a"), tmp_path / "set_a")
+    b = patches.pack(_data(tmp_path / "b", compression="gzip"), tmp_path / "set_b")
+    assert a.hash == b.hash
+    mask = np.zeros((128, 128), np.uint8)
+    _write(tmp_path / "b/TrainData/mask/mask_10.h5", "mask", mask)
+    assert patches.pack(tmp_path / "b", tmp_path / "set_b").hash != a.hash
+
+
+def test_rows_find_ids_in_any_order_and_name_a_missing_one(packed):
+    opened = patches.open_set(packed)
+    assert opened.ids[opened.rows([20, 3, 24])].tolist() == [20, 3, 24]
+    with pytest.raises(InputError, match="no patch with id 99"):
+        opened.rows([1, 99])

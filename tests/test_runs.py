@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 
 import pandas as pd
@@ -78,7 +79,9 @@ def test_tables_render_in_every_format(tmp_path, packed):
     markdown = runs.render(tables)
     assert "Table 1: band selection (stand-in data" in markdown and "0.721" in markdown and "0.800" in markdown
     assert len(json.loads(runs.render(tables, "json"))) == 6
-    assert "paper_f1" in runs.render(tables, "csv")
+    blocks = [pd.read_csv(io.StringIO("table," + text)) for text in runs.render(tables, "csv").split("table,")[1:]]
+    assert [len(block) for block in blocks] == [7, 6, 5, 6, 18, 24]
+    assert blocks[0].set_index("experiment").loc["all", ["paper_f1", "f1", "seeds"]].tolist() == [0.721, 0.8, 1]
 
 
 def test_a_damaged_run_is_named(tmp_path, packed):
@@ -98,3 +101,21 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_differs_in_data_preset_or_split_never_shares_a_row(tmp_path, packed):
+    base = _config(packed)
+    others = [base | change for change in ({"data": "e" * 64}, {"preset": "paper"}, {"split": "blocked"})]
+    for n, config in enumerate((base, *others), start=1):
+        _store(tmp_path, config, [(1, n, 4, 4), (2, 0, 0, 0)])
+    rows = runs.table(tmp_path, "Table 1").query("experiment == 'all'")
+    assert sorted(rows["f1"]) == pytest.approx([n / (n + 4) for n in (1, 2, 3, 4)])
+    assert (rows["seeds"] == 1).all()
+    assert runs.table(tmp_path, "Table 1", data="e" * 64)["f1"].dropna().tolist() == pytest.approx([2 / 6])
+
+
+def test_a_run_that_has_not_finished_is_in_no_table(tmp_path, packed):
+    run = _store(tmp_path, _config(packed), [(1, 8, 2, 2)])
+    (run.path / "test.json").unlink()
+    assert not run.finished and runs.find(tmp_path) == []
+    assert runs.table(tmp_path, "Table 1")["f1"].isna().all()

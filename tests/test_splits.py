@@ -26,6 +26,8 @@ def test_the_order_of_the_ids_does_not_matter():
     ids = np.arange(1, 101)
     a, b = splits.paper(ids), splits.paper(ids[::-1])
     assert all(np.array_equal(a[part], b[part]) for part in a)
+    other = splits.paper(ids, seed=1)
+    assert not np.array_equal(a["test"], other["test"])
 
 
 @pytest.mark.parametrize("patches", [6, 7, 17])

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -76,18 +78,19 @@ def test_a_run_that_breaks_off_ends_as_if_it_had_not(whole, packed, tmp_path, mo
     _same(training.run("lovasz", packed, tmp_path, preset=FOUR), whole)
 
 
-def test_a_killed_process_goes_on(packed, tmp_path):
+def test_a_killed_process_goes_on(packed, tmp_path, capsys):
     command = [sys.executable, "-m", "l4s_utils", "run", "all", "--preset", "smoke"]
     command += ["--data", str(packed), "--runs", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as here, for the same bytes
+    process = subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(tmp_path.glob("*/last.ckpt")):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL  # it had not ended by itself
+    assert not list(tmp_path.glob("*/test.json"))
     resumed = training.run("all", packed, tmp_path, preset="smoke")
-    reference = training.run("all", packed, tmp_path / "other", preset="smoke")
-    # another process may use another number of threads: scores are compared, not bytes
-    assert resumed.finished and resumed.epochs["epoch"].tolist() == reference.epochs["epoch"].tolist()
+    assert "goes on after epoch" in capsys.readouterr().err
+    _same(resumed, training.run("all", packed, tmp_path / "other", preset="smoke"))
 
 
 @pytest.mark.parametrize("name", ["segformer_b0_512", "fig2_unet_pca", "swint_unet_rgb_256"])
@@ -117,3 +120,79 @@ def test_a_loss_that_is_no_number_stops_the_run(packed, tmp_path):
 def test_the_environment_names_no_path(whole):
     text = json.dumps(whole.environment) + json.dumps(whole.config)
     assert "/" not in text.replace("float32/", "")
+
+
+def test_another_seed_is_another_model_on_the_same_patches(packed, tmp_path):
+    a, b = (training.run("rgb", packed, tmp_path, seed=seed, preset="smoke") for seed in (0, 1))
+    assert a.path != b.path
+    assert (a.path / "best.safetensors").read_bytes() != (b.path / "best.safetensors").read_bytes()
+    assert a.counts["id"].tolist() == b.counts["id"].tolist()
+
+
+F1 = [0.1, 0.3, 0.2, 0.2, 0.9, 0.9]
+
+
+@pytest.mark.parametrize("broken_after", [None, 3])
+def test_it_stops_when_patience_ends_and_keeps_the_best(packed, tmp_path, monkeypatch, broken_after):
+    """Validation F1 peaks in epoch 1; with patience 2 epoch 3 is the last, in one go or in two."""
+    scores, publish, weights = training.Segmenter.epoch_scores, training.Keeper._publish, {}
+
+    def prescribed(task):
+        return scores(task) | {"val_f1": F1[task.current_epoch]}
+
+    def watched(keeper, task):
+        publish(keeper, task)
+        weights[len(keeper.rows) - 1] = (keeper.path / "best.safetensors").read_bytes()
+        if len(keeper.rows) == broken_after and not resumed:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(training.Segmenter, "epoch_scores", prescribed)
+    monkeypatch.setattr(training.Keeper, "_publish", watched)
+    preset = dataclasses.replace(SMOKE, max_epochs=6, patience=2, schedule="cosine")
+    resumed = False
+    if broken_after:
+        with pytest.raises(RuntimeError, match="power cut"):
+            training.run("rgb", packed, tmp_path, preset=preset)
+        resumed = True
+    run = training.run("rgb", packed, tmp_path, preset=preset)
+    assert run.epochs["epoch"].tolist() == [0, 1, 2, 3]
+    assert weights[0] != weights[1]
+    assert (run.path / "best.safetensors").read_bytes() == weights[1]
+    low, top = preset.min_lr, preset.lr
+    cosine = [low + (top - low) * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(4)]
+    assert run.epochs["lr"].tolist() == pytest.approx(cosine)
+
+
+def test_sigterm_ends_after_the_epoch_and_the_next_call_goes_on(whole, packed, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGTERM)
+    original = training.Keeper._publish
+
+    def asked(keeper, *args):
+        original(keeper, *args)
+        if len(keeper.rows) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training.Keeper, "_publish", asked)
+    with pytest.raises(InputError, match="stopped by SIGTERM after epoch 1"):
+        training.run("lovasz", packed, tmp_path, preset=FOUR)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    monkeypatch.undo()
+    _same(training.run("lovasz", packed, tmp_path, preset=FOUR), whole)
+
+
+def test_a_set_with_three_bands_trains_what_it_can_and_names_what_it_lacks(packed, tmp_path):
+    opened = patches.open_set(packed)
+
+    def fill(images, masks, digest):
+        images[:], masks[:] = opened.images[:, opened.channels("RGB")], opened.masks
+        digest.update(images.data)
+
+    few = tmp_path / "few"
+    patches.write_set(few, opened.ids, ("B4", "B3", "B2"), opened.name, "train", fill, True)
+    with pytest.raises(InputError, match="no band B1, B5.*elevation; the set holds B4, B3, B2"):
+        training.run("all", few, tmp_path / "runs", preset="smoke")
+    assert not (tmp_path / "runs").exists()
+    of_few = training.run("rgb_true", few, tmp_path / "runs", preset="smoke")
+    of_all = training.run("rgb_true", packed, tmp_path / "runs", preset="smoke")
+    assert of_few.path != of_all.path  # other data, as far as a run can know
+    assert of_few.counts.equals(of_all.counts)

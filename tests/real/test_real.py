@@ -27,3 +27,9 @@ def test_the_real_pairs_come_back_bit_for_bit(tmp_path):
 def test_images_without_masks_are_read():
     tested = patches.files(DATA, "test")
     assert len(tested) == 7 and all(source.mask is None for source in tested)
+
+
+def test_what_is_known_of_two_real_masks():
+    masks = {source.id: patches.read_mask(source.mask) for source in patches.files(DATA)}
+    assert 0 < masks[72].sum() < 40
+    assert round(100 * masks[512].mean(), 1) == 29.5
