@@ -145,14 +145,14 @@ class Keeper(Callback):
         # after Lightning has set its own handlers; only the main thread may set one
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, self._ask_to_stop)
+        if self.rows:  # resumed: a kill may have come before the last epoch was published, or patience had run out
+            self._publish(pl_module)
+            stopping = trainer.early_stopping_callback
+            trainer.should_stop = stopping.wait_count >= stopping.patience
+            say(f"{self.path.name}: goes on after epoch {self.rows[-1]['epoch'] + 1}")
 
     def _ask_to_stop(self, *_):
         self.stop_asked = True
-
-    def on_train_start(self, trainer, pl_module):
-        if self.rows:  # resumed
-            self._publish(pl_module)
-            say(f"{self.path.name}: goes on after epoch {self.rows[-1]['epoch']}")
 
     def on_train_epoch_start(self, trainer, pl_module):
         self.started = time.perf_counter()
@@ -235,15 +235,14 @@ def environment(device) -> dict:
 
 def _trainer(config, device, keeper):
     """Lightning without its own files and bars: the run folder and the lines above are ours."""
+    patience = config["settings"]["patience"]
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
         precision=precision(device),
         max_epochs=config["settings"]["max_epochs"],
-        callbacks=[
-            EarlyStopping("val_f1", mode="max", patience=config["settings"]["patience"], verbose=False),
-            keeper,
-        ],
+        # checked after validation, so that the keeper, at the end of the epoch, saves what it decided
+        callbacks=[EarlyStopping("val_f1", mode="max", patience=patience, check_on_train_epoch_end=False), keeper],
         deterministic="warn" if device.type == "cuda" else True,
         logger=False,
         enable_checkpointing=False,
@@ -279,6 +278,20 @@ def _quiet():
                 logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _interruptible():
+    """Ctrl-C as KeyboardInterrupt (Lightning turns it into an exit, which would end a notebook);
+    SIGTERM as it was before."""
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, previous)
+
+
 def _parts(config, opened):
     """Rows of the packed set for `train`, `val` and `test`, cut to the preset's limit."""
     limit = config["settings"]["limit"]
@@ -304,8 +317,7 @@ def _train(config, path, opened, device):
     keeper = Keeper(path)
     trainer = _trainer(config, device, keeper)
     resume = keeper.checkpoint if keeper.checkpoint.exists() else None
-    previous = signal.getsignal(signal.SIGTERM)
-    try:
+    with _interruptible():
         trainer.fit(
             task,
             batches("train", lambda: task.current_epoch),
@@ -313,14 +325,10 @@ def _train(config, path, opened, device):
             ckpt_path=resume,
             weights_only=True,
         )
-    except SystemExit:
-        raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit, which would end a notebook
-    finally:
-        with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGTERM, previous)
     started = time.perf_counter()
     task.load_state_dict(load_file(path / "best.safetensors"))
-    trainer.test(task, batches("test"), verbose=False)
+    with _interruptible():
+        trainer.test(task, batches("test"), verbose=False)
     counts = pd.DataFrame(torch.cat(task.test_counts).numpy(), columns=stored.COUNTS)
     counts.insert(0, "id", opened.ids[rows["test"]])
     stored.write_csv(path / "test_counts.csv", counts)

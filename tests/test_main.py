@@ -1,8 +1,10 @@
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
+from l4s_utils import training
 from l4s_utils.__main__ import main
 
 VERBS = ("sample", "check", "pack", "run", "table")
@@ -84,3 +86,19 @@ def test_runs_and_preset_may_come_from_the_environment(tmp_path, packed, monkeyp
     assert main(["run", "rgb"]) == 0
     last = Path(capsys.readouterr().out.splitlines()[-1])
     assert last.parent == tmp_path and json.loads((last / "config.json").read_text())["preset"] == "smoke"
+
+
+@pytest.mark.parametrize("moment", ["training_step", "test_step"])
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, packed, monkeypatch, capsys, moment):
+    command = ["run", "rgb", "--data", str(packed), "--runs", str(tmp_path), "--preset", "smoke"]
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as pressed:
+        pressed.setattr(training.Segmenter, moment, interrupt)
+        assert main(command) == 1
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert main(command) == 0

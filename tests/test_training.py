@@ -62,12 +62,13 @@ def test_a_run_that_exists_is_reused(whole, packed):
     assert again.path == whole.path and (again.path / "test.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("epochs_done", [2, 4])
 @pytest.mark.parametrize("moment", ["_report", "_publish"])
-def test_a_run_that_breaks_off_ends_as_if_it_had_not(whole, packed, tmp_path, monkeypatch, moment):
+def test_a_run_that_breaks_off_ends_as_if_it_had_not(whole, packed, tmp_path, monkeypatch, moment, epochs_done):
     original = getattr(training.Keeper, moment)
 
     def break_off(keeper, *args):
-        if len(keeper.rows) == 2:
+        if len(keeper.rows) == epochs_done:
             raise RuntimeError("power cut")
         original(keeper, *args)
 
@@ -132,7 +133,7 @@ def test_another_seed_is_another_model_on_the_same_patches(packed, tmp_path):
 F1 = [0.1, 0.3, 0.2, 0.2, 0.9, 0.9]
 
 
-@pytest.mark.parametrize("broken_after", [None, 3])
+@pytest.mark.parametrize("broken_after", [None, 3, 4])  # 4: when all but the test is done
 def test_it_stops_when_patience_ends_and_keeps_the_best(packed, tmp_path, monkeypatch, broken_after):
     """Validation F1 peaks in epoch 1; with patience 2 epoch 3 is the last, in one go or in two."""
     scores, publish, weights = training.Segmenter.epoch_scores, training.Keeper._publish, {}
