@@ -94,8 +94,8 @@ def test_a_killed_process_goes_on(packed, tmp_path, capsys):
     _same(resumed, training.run("all", packed, tmp_path / "other", preset="smoke"))
 
 
-@pytest.mark.parametrize("name", ["segformer_b0_512", "fig2_unet_pca", "swint_unet_rgb_256"])
-def test_other_sizes_models_and_components_take_the_same_way(packed, tmp_path, name):
+@pytest.mark.parametrize("name", experiments.REGISTRY)
+def test_every_row_and_cell_takes_the_same_way(packed, tmp_path, name):
     run = training.run(name, packed, tmp_path, preset="smoke")
     opened = patches.open_set(packed)
     truth = opened.masks[opened.rows(run.counts["id"])].sum(axis=(1, 2))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from l4s_utils import patches
+from l4s_utils import experiments, patches, training
 from tests.conftest import REAL
 
 DATA = REAL / "l4s_real"
@@ -33,3 +33,9 @@ def test_what_is_known_of_two_real_masks():
     masks = {source.id: patches.read_mask(source.mask) for source in patches.files(DATA)}
     assert 0 < masks[72].sum() < 40
     assert round(100 * masks[512].mean(), 1) == 29.5
+
+
+@pytest.mark.parametrize("name", experiments.PAPER)
+def test_every_row_runs_on_real_pairs(name, tmp_path):
+    run = training.run(name, DATA, tmp_path, preset="smoke")
+    assert run.config["data_name"] == "Landslide4Sense" and len(run.counts) == 2
