@@ -247,10 +247,12 @@ def _exact_integers(image, value_dtype):
     Float32 files carry rounded quotients: they count as given back if the quotients round the same.
     """
     means = band_table.raw_means("ALL")
-    raw = np.rint(image * means)
+    raw = image * means
+    np.rint(raw, out=raw)
     if raw.min() < 0 or raw.max() > np.iinfo(np.uint16).max:
         return None
-    if not np.array_equal((raw / means).astype(value_dtype).astype(np.float64), image):
+    quotients = (raw / means).astype(value_dtype, copy=False)
+    if not np.array_equal(quotients.astype(np.float64, copy=False), image):
         return None
     return raw.astype(np.uint16).transpose(2, 0, 1)
 
